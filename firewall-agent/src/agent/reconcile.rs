@@ -245,8 +245,10 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             (self.wants_files, self.rereads) = (true, true);
         }
         self.finish(&desired, moment, now);
-        // Freed memory, also of a database that does not fit itself, may suffice now.
-        self.is_forced = !published.crowded.is_empty() && self.live.prefixes() < prefixes;
+        // Freed memory, also of a database that does not fit itself, may suffice now: for a database, or for a block list,
+        // whose lack of memory is an error.
+        let has_waiting = !published.crowded.is_empty() || !published.errors.is_empty();
+        self.is_forced = has_waiting && self.live.prefixes() < prefixes;
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
     }
 

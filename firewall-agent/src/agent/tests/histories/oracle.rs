@@ -248,7 +248,10 @@ impl Oracle {
             let mut packets = before.passed & before.protected;
             let ends = plane.issue(id, other).is_some_and(|issue| !issue.monitor);
             let monitors = view.allow_monitor && self.allow_monitor && !(has_refused && ends);
-            for issue in [one, other].into_iter().filter_map(|revision| plane.issue(id, revision)) {
+            // The one in force may be older than both, where every write was refused.
+            let in_force = before.revisions.get(id).copied().filter(|_| has_refused && ends);
+            let revisions = [Some(one), Some(other), in_force].into_iter().flatten();
+            for issue in revisions.filter_map(|revision| plane.issue(id, revision)) {
                 for ranges in &self.judging_ranges {
                     packets &= plane.allowed(issue, *ranges, view.now, monitors);
                 }

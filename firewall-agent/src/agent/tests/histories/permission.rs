@@ -25,7 +25,7 @@ fn pushed(revision: u64, at: Timestamp) -> ScannedFiles {
         "schema_version: 1\ndatabase_id: a\nrevision: {revision}\ngenerated_at: {at}\nendpoints: [{{port: 5004}}]\n\
          rules: []\n...\n"
     );
-    let file = ScannedFile { content: Ok(text.into_bytes()), signature: Ok(None), visible_at: at };
+    let file = ScannedFile { content: Ok(text.into_bytes().into()), signature: Ok(None), visible_at: at };
     ScannedFiles { rules: [(PathBuf::from("/nonexistent/a.yaml"), file)].into(), ..ScannedFiles::default() }
 }
 
