@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use firewall_agent::http::{Counters, RequestHandler, SharedState, SocketTally, Tally, converse};
-use firewall_agent::status::ReasonCounter;
+use firewall_agent::status::{KernelMemory, ReasonCounter};
 use firewall_agent::sync::CounterId;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +36,10 @@ impl Counters for Nothing {
 
     fn sockets(&self) -> anyhow::Result<Vec<SocketTally>> {
         Ok(Vec::new())
+    }
+
+    fn memory(&self) -> anyhow::Result<KernelMemory> {
+        Ok(KernelMemory::default())
     }
 }
 
