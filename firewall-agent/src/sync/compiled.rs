@@ -1,4 +1,4 @@
-//! Compiled rule files, kept until one of their inputs changes.
+//! Compiled rule files, shared until one of their inputs changes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -37,15 +37,15 @@ struct Compiled {
 }
 
 impl CompiledFiles {
-    /// The desired state of an accepted file at `now`: the kept one where its inputs are the same.
+    /// The desired state of an accepted file at `now`: the known one where its inputs are the same.
     pub fn of(&self, file: &Candidate, ranges: &ManagedRanges, now: Timestamp) -> Arc<DesiredDatabase> {
-        let mut kept = self.0.borrow_mut();
-        match kept.get(&file.rules.id).filter(|compiled| compiled.applies(&file.rules, ranges, now)) {
+        let mut known = self.0.borrow_mut();
+        match known.get(&file.rules.id).filter(|compiled| compiled.applies(&file.rules, ranges, now)) {
             Some(compiled) => Arc::clone(&compiled.database),
             None => {
                 let compiled = Compiled::new(&file.rules, ranges, now);
                 let database = Arc::clone(&compiled.database);
-                kept.insert(file.rules.id.clone(), compiled);
+                known.insert(file.rules.id.clone(), compiled);
                 database
             }
         }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_rules_apply_to_the_same_inputs_alone() {
+    fn compiled_rules_apply_to_the_same_inputs_alone() {
         let at = |time: &str| time.parse::<Timestamp>().unwrap();
         let (early, late) = (at("2026-08-21T15:30:00Z"), at("2026-08-21T16:00:00Z"));
         let (one, other) = (file(1), file(2));
@@ -124,7 +124,7 @@ mod tests {
         let (changed, none) = (ranges(&[("r", "198.51.100.0/25")]), ranges(&[("s", "203.0.113.0/24")]));
         let compiled = CompiledFiles::default();
         let mut before: Option<Arc<DesiredDatabase>> = None;
-        for (file, ranges, now, is_kept) in [
+        for (file, ranges, now, is_shared) in [
             (&one, &first, early, false),
             (&one, &first, early, true),
             (&one, &same, early, true),
@@ -142,7 +142,11 @@ mod tests {
         ] {
             let got = compiled.of(file, ranges, now);
             assert_eq!(*got, desired(&file.rules, ranges, now));
-            assert_eq!(before.is_some_and(|before| Arc::ptr_eq(&before, &got)), is_kept, "{ranges:?} {now}");
+            assert_eq!(
+                before.is_some_and(|before| Arc::ptr_eq(&before, &got)),
+                is_shared,
+                "{ranges:?} {now}"
+            );
             before = Some(got);
         }
     }

@@ -103,7 +103,7 @@ fn list_without_memory_is_refused_before_any_write_and_a_shorter_one_fits() {
 fn while_a_list_has_no_memory_no_entry_of_the_other_leaves() {
     let mut rng = Rng::with_seed(31);
     let mut data_plane = FakeDataPlane::default();
-    let (mut refused, mut held) = (0, 0);
+    let (mut refused, mut waiting) = (0, 0);
     for round in 1..=3_000 {
         let memory = if rng.bool() { 0 } else { u64::MAX };
         let limits = Capacity { memory, ..Capacity::default() };
@@ -116,7 +116,7 @@ fn while_a_list_has_no_memory_no_entry_of_the_other_leaves() {
         let is_missing = kinds.iter().any(|(kind, wanted)| !after.blocks.get(*kind).contains(wanted));
         refused += u32::from(is_missing);
         assert!(!is_missing || !done.errors.is_empty(), "round {round}: {done:?}");
-        held +=
+        waiting +=
             u32::from(is_missing && kinds.iter().any(|(kind, wanted)| !after.blocks.get(*kind).is(wanted)));
         for (source, to) in packets() {
             let opens =
@@ -127,7 +127,7 @@ fn while_a_list_has_no_memory_no_entry_of_the_other_leaves() {
             );
         }
     }
-    assert!(refused > 300 && held > 100, "{refused}, {held}");
+    assert!(refused > 300 && waiting > 100, "{refused}, {waiting}");
 }
 
 #[test]
