@@ -23,8 +23,8 @@
 //! | `SOCKETS`: marks of sockets | not compared: userspace reads a socket's storage only through the socket's descriptor | – |
 //! | identity of all these maps | kernel ids: the loaded program uses, this process writes, and the pins name the same maps | `pin` |
 //!
-//! The other fields of `CPU_STATE`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS`, `SOCKET_TRAFFIC`, `SOCKET_DENIALS`, `SOCKET_SAMPLER` and the
-//! private map of the clock's tick influence no verdict.
+//! The other fields of `CPU_STATE`, and `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS`, `SOCKET_TRAFFIC`, `SOCKET_DENIALS`
+//! and `SOCKET_SAMPLER`, influence no verdict.
 
 use std::os::fd::AsFd as _;
 

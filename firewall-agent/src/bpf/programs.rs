@@ -35,9 +35,11 @@ pub struct MapSizes {
     pub counters: u32,
 }
 
-/// One rule counter of this number is for a single prefix of a managed range. A prefix without a free one counts on its
+/// One rule counter in this many is for a single prefix of a managed range. A prefix without a free one counts on its
 /// rule's counter.
 const PREFIX_SHARE: u32 = 5;
+/// Rule counters that a [`firewall_common::Reason::answer`] can name.
+const MOST_COUNTERS: u32 = 1 << 24;
 
 impl MapSizes {
     /// Sizes for this number of databases with the default number of rule counters.
@@ -52,7 +54,7 @@ impl MapSizes {
     pub fn new(databases: u32, rule_counters: u32) -> Self {
         let least = databases.saturating_mul(2);
         // Number 0 is never used.
-        Self { databases, counters: rule_counters.max(least).saturating_add(1) }
+        Self { databases, counters: rule_counters.max(least).saturating_add(1).min(MOST_COUNTERS) }
     }
 
     /// The tables of a kernel that has none yet.
@@ -426,7 +428,7 @@ mod tests {
     use object::read::elf::ElfFile64;
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
-    use super::{OBJECT, PACKET_LOG_OBJECT};
+    use super::{MapSizes, OBJECT, PACKET_LOG_OBJECT};
 
     /// The functions that the code of an object calls.
     fn called(object: &[u8]) -> Vec<String> {
@@ -453,5 +455,14 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// One more would be counted as "no rule".
+    #[test]
+    fn an_answer_can_name_every_rule_counter() {
+        let highest = |rule_counters| MapSizes::new(256, rule_counters).counters - 1;
+        assert_eq!(highest(1 << 24), 0x00ff_ffff);
+        // Control: numbers below the limit stay, and each database has two counters.
+        assert_eq!([highest(4_096), highest(1)], [4_096, 512]);
     }
 }
