@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{LpmTrie, Map, MapData, lpm_trie::Key};
+use aya::maps::MapData;
 use firewall_common::{BLOCK_LISTS, BLOCKED_RANGES, EVERY_ENDPOINT, LOCAL_BLOCKS, names};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -13,6 +14,7 @@ use super::{
     layouts::PinnedMaps,
     map_of_maps::{Built, Outer},
     shapes::inner_shape,
+    syscall,
 };
 use crate::sync::{BlockListKind, BlockedSource, CounterId, DatabaseSlot};
 
@@ -43,7 +45,7 @@ impl BlockTries {
                 continue;
             }
             let Some(live) = outer.live(index(kind), &prefix)? else { return Ok(None) };
-            entries.extend(family.read(live)?);
+            entries.extend(family.read(&live)?);
         }
         Ok(Some(entries))
     }
@@ -71,7 +73,8 @@ impl BlockTries {
         let (outer, shape) = (self.outer(family), inner_shape(family.map())?);
         // Map ids only grow: this number is new.
         let number = outer.live_id(index(kind))?.map_or(1, |id| u64::from(id) + 1);
-        let (fill, read) = (|map, rows: &CountedSources| family.fill(map, rows), |map| family.read(map));
+        let fill = |map: &MapData, rows: &CountedSources| family.fill(map, rows);
+        let read = |map: &MapData| family.read(map);
         outer.build((&family.pin_prefix(kind), number), shape, entries, fill, read)
     }
 
@@ -162,57 +165,50 @@ impl Family {
         matches!((self, source.net), (Self::V4, IpNet::V4(_)) | (Self::V6, IpNet::V6(_)))
     }
 
-    fn fill(self, map: MapData, entries: &CountedSources) -> Result<()> {
-        let map = Map::from_map_data(map)?;
+    /// Keys are the length in bits, the scope, and the address in network byte order.
+    fn fill(self, map: &MapData, entries: &CountedSources) -> Result<()> {
+        let map = map.fd().as_fd();
+        let rows = entries.iter();
+        let length = |length: u8| SCOPE + u32::from(length);
         match self {
             Self::V4 => {
-                let mut trie = LpmTrie::<_, [u32; 2], u32>::try_from(map)?;
-                for (source, counter) in entries {
-                    if let IpNet::V4(net) = source.net {
-                        let word = u32::from_ne_bytes(net.network().octets());
-                        let length = SCOPE + u32::from(net.prefix_len());
-                        trie.insert(&Key::new(length, [scope(source), word]), counter.0, 0)?;
-                    }
-                }
+                let row = |(source, counter): (&BlockedSource, &CounterId)| {
+                    let IpNet::V4(net) = source.net else { return None };
+                    let word = u32::from_ne_bytes(net.network().octets());
+                    Some(([length(net.prefix_len()), scope(source), word], counter.0))
+                };
+                syscall::fill_map(map, rows.filter_map(row))?;
             }
             Self::V6 => {
-                let mut trie = LpmTrie::<_, [u32; 5], u32>::try_from(map)?;
-                for (source, counter) in entries {
-                    if let IpNet::V6(net) = source.net {
-                        let [first, second, third, fourth] = words(net.network());
-                        let data = [scope(source), first, second, third, fourth];
-                        trie.insert(&Key::new(SCOPE + u32::from(net.prefix_len()), data), counter.0, 0)?;
-                    }
-                }
+                let row = |(source, counter): (&BlockedSource, &CounterId)| {
+                    let IpNet::V6(net) = source.net else { return None };
+                    let [first, second, third, fourth] = words(net.network());
+                    let key = [length(net.prefix_len()), scope(source), first, second, third, fourth];
+                    Some((key, counter.0))
+                };
+                syscall::fill_map(map, rows.filter_map(row))?;
             }
         }
         Ok(())
     }
 
-    fn read(self, map: MapData) -> Result<CountedSources> {
-        let map = Map::from_map_data(map)?;
+    fn read(self, map: &MapData) -> Result<CountedSources> {
+        let map = map.fd().as_fd();
         match self {
             Self::V4 => {
-                let trie = LpmTrie::<_, [u32; 2], u32>::try_from(map)?;
-                let entry = |row: Result<(Key<[u32; 2]>, u32), _>| {
-                    let (key, counter) = row?;
-                    let [scope, word] = key.data();
-                    let length = length(key.prefix_len())?;
-                    let net = Ipv4Net::new(Ipv4Addr::from(word.to_ne_bytes()), length)?;
+                let entry = |([bits, scope, word], counter): ([u32; 3], u32)| {
+                    let net = Ipv4Net::new(Ipv4Addr::from(word.to_ne_bytes()), length(bits)?)?;
                     Ok((source(scope, net.into()), CounterId(counter)))
                 };
-                trie.iter().map(entry).collect()
+                syscall::read_map(map)?.into_iter().map(entry).collect()
             }
             Self::V6 => {
-                let trie = LpmTrie::<_, [u32; 5], u32>::try_from(map)?;
-                let entry = |row: Result<(Key<[u32; 5]>, u32), _>| {
-                    let (key, counter) = row?;
-                    let [scope, first, second, third, fourth] = key.data();
+                let entry = |([bits, scope, first, second, third, fourth], counter): ([u32; 6], u32)| {
                     let address: Ipv6Addr = v6([first, second, third, fourth]);
-                    let net = Ipv6Net::new(address, length(key.prefix_len())?)?;
+                    let net = Ipv6Net::new(address, length(bits)?)?;
                     Ok((source(scope, net.into()), CounterId(counter)))
                 };
-                trie.iter().map(entry).collect()
+                syscall::read_map(map)?.into_iter().map(entry).collect()
             }
         }
     }

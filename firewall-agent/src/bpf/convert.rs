@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::lpm_trie::Key;
 use firewall_common::{
     ADDRESS_INDEX, ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_BLOCKED_RANGE,
     COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_LOCAL_ALLOW, COUNTER_LOCAL_BLOCK,
@@ -34,25 +33,25 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 
 /// A prefix of one address family, convertible to and from a trie key.
 pub(super) trait Prefix: Copy + Ord {
-    type Words: aya::Pod;
+    /// The length in bits, then the address in network byte order.
+    type Key: bytemuck::Pod;
 
-    fn to_key(self) -> Key<Self::Words>;
+    fn to_key(self) -> Self::Key;
     /// Fails when the length is out of bounds.
-    fn from_key(key: Key<Self::Words>) -> Result<Self>;
+    fn from_key(key: Self::Key) -> Result<Self>;
     /// The bits of every address in the prefix, in its family's source prefilter.
     fn filter_bits(self) -> Box<dyn Iterator<Item = u32>>;
 }
 
 impl Prefix for Ipv4Net {
-    type Words = [u32; 1];
+    type Key = [u32; 2];
 
-    fn to_key(self) -> Key<[u32; 1]> {
-        Key::new(u32::from(self.prefix_len()), [u32::from_ne_bytes(self.network().octets())])
+    fn to_key(self) -> [u32; 2] {
+        [u32::from(self.prefix_len()), u32::from_ne_bytes(self.network().octets())]
     }
 
-    fn from_key(key: Key<[u32; 1]>) -> Result<Self> {
-        let [word] = key.data();
-        let (address, length) = (Ipv4Addr::from(word.to_ne_bytes()), key.prefix_len());
+    fn from_key([length, word]: [u32; 2]) -> Result<Self> {
+        let address = Ipv4Addr::from(word.to_ne_bytes());
         let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
         prefix.with_context(|| format!("source {address}/{length}: prefix longer than 32 bits"))
     }
@@ -67,14 +66,15 @@ impl Prefix for Ipv4Net {
 const FILTERED_IPV6: u32 = 32;
 
 impl Prefix for Ipv6Net {
-    type Words = [u32; 4];
+    type Key = [u32; 5];
 
-    fn to_key(self) -> Key<[u32; 4]> {
-        Key::new(u32::from(self.prefix_len()), words(self.network()))
+    fn to_key(self) -> [u32; 5] {
+        let [first, second, third, fourth] = words(self.network());
+        [u32::from(self.prefix_len()), first, second, third, fourth]
     }
 
-    fn from_key(key: Key<[u32; 4]>) -> Result<Self> {
-        let (address, length) = (v6(key.data()), key.prefix_len());
+    fn from_key([length, first, second, third, fourth]: [u32; 5]) -> Result<Self> {
+        let address = v6([first, second, third, fourth]);
         let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
         prefix.with_context(|| format!("source {address}/{length}: prefix longer than 128 bits"))
     }

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use firewall_common::{
-    CpuState, DENIALS_SIZE, Denial, Denials, Reason, SOCKET_DENIALS_SIZE, Sampler, SocketDenial, names,
-};
+use firewall_common::{CpuState, Denial, Denials, Reason, Sampler, SocketDenial, names};
 use jiff::Timestamp;
 
 use super::{
@@ -205,13 +203,12 @@ impl DenialTable {
     }
 
     fn socket_rows(&self) -> Result<Vec<(SocketDenial, Denials)>> {
-        syscall::read_map(self.socket_table.fd().as_fd(), SOCKET_DENIALS_SIZE as usize)
+        syscall::read_map(self.socket_table.fd().as_fd())
             .context("cannot read the sources denied at a socket")
     }
 
     /// Reads in batches: one pass through the table, however fast it changes.
     fn rows(&self) -> Result<Vec<(Denial, Denials)>> {
-        syscall::read_map(self.table.fd().as_fd(), DENIALS_SIZE as usize)
-            .context("cannot read the denied sources")
+        syscall::read_map(self.table.fd().as_fd()).context("cannot read the denied sources")
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
+use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{EVERY_DATABASE, Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
 
 use super::{
@@ -18,7 +18,6 @@ use super::{
 };
 use crate::sync::{Guards, Ports, Table, TableEntry};
 
-type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
 type Rows = BTreeMap<EndpointKey, Endpoint>;
 
 /// The only slot of the outer map, and the prefix of the pins' names.
@@ -48,7 +47,7 @@ impl EndpointTable {
         }
         let live = self.outer.live(SLOT, PIN_PREFIX)?.with_context(|| self.missing_pin())?;
         let mut table = Table::default();
-        for (key, value) in read(live)? {
+        for (key, value) in read(&live)? {
             add(&mut table, &key, &value).with_context(|| format!("endpoint table: row {key:?}"))?;
         }
         Ok(table)
@@ -160,25 +159,14 @@ fn rows(table: &Table) -> Result<Rows> {
     Ok(rows)
 }
 
-fn fill(map: MapData, rows: &Rows) -> Result<()> {
-    let mut table = TableMap::try_from(Map::from_map_data(map)?)?;
-    for (key, value) in rows {
-        table
-            .insert(Plain(*key), Plain(*value), 0)
-            .with_context(|| format!("cannot write row {key:?} of the endpoint table"))?;
-    }
-    Ok(())
+fn fill(map: &MapData, rows: &Rows) -> Result<()> {
+    let rows = rows.iter().map(|(key, value)| (*key, *value));
+    syscall::fill_map(map.fd().as_fd(), rows).context("cannot write the endpoint table")
 }
 
-fn read(map: MapData) -> Result<Rows> {
-    let table = TableMap::try_from(Map::from_map_data(map)?)?;
-    table
-        .iter()
-        .map(|row| {
-            let (Plain(key), Plain(value)) = row.context("cannot read the endpoint table")?;
-            Ok((key, value))
-        })
-        .collect()
+fn read(map: &MapData) -> Result<Rows> {
+    let rows = syscall::read_map(map.fd().as_fd()).context("cannot read the endpoint table")?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Claimed and guarded ports; packets to all other ports pass.
@@ -200,7 +188,7 @@ impl PortFilter {
     pub fn read(&self) -> Result<(Ports, Guards)> {
         let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
         // In one call, since every drift check reads them.
-        let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
+        let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd());
         for (number, word) in words.context("cannot read map PORTS")? {
             let number = usize::try_from(number)?;
             claimed.insert_word(number, word.claimed);
@@ -213,7 +201,7 @@ impl PortFilter {
     fn read_new_connections(&self) -> Result<Ports> {
         let mut ports = Ports::new();
         let words = self.new_connections.map().fd().as_fd();
-        let words = syscall::read_map::<u32, u64>(words, PORT_WORDS as usize);
+        let words = syscall::read_map::<u32, u64>(words);
         for (number, word) in words.context("cannot read map NEW_CONNECTIONS")? {
             ports.insert_word(usize::try_from(number)?, word);
         }

@@ -1,9 +1,9 @@
 //! The allow lists: one LPM trie per database and address family.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 use anyhow::Result;
-use aya::maps::{LpmTrie, Map, MapData};
+use aya::maps::MapData;
 
 use super::{
     convert::Prefix,
@@ -11,10 +11,9 @@ use super::{
     map_of_maps::{Built, Outer},
     shapes::inner_shape,
     slots::Slot,
+    syscall,
 };
 use crate::sync::{CounterId, DatabaseSlot, Indices};
-
-type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, u32>;
 
 /// The tries of one address family.
 pub(super) struct SourceTries {
@@ -46,7 +45,7 @@ impl SourceTries {
 
     /// The content of the trie with this id; `None` when its pin is gone.
     pub fn read<P: Prefix>(&self, slot: DatabaseSlot, id: u32) -> Result<Option<BTreeMap<P, CounterId>>> {
-        self.outer.with_id(slot.0, &self.pin_prefix(slot), id)?.map(read::<P>).transpose()
+        self.outer.with_id(slot.0, &self.pin_prefix(slot), id)?.as_ref().map(read::<P>).transpose()
     }
 
     pub fn build<P: Prefix + std::fmt::Debug>(
@@ -105,20 +104,12 @@ impl SourceTries {
     }
 }
 
-fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, CounterId>) -> Result<()> {
-    let mut trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
-    for (prefix, rule) in sources {
-        trie.insert(&prefix.to_key(), rule.0, 0)?;
-    }
-    Ok(())
+fn fill<P: Prefix>(map: &MapData, sources: &BTreeMap<P, CounterId>) -> Result<()> {
+    let rows = sources.iter().map(|(prefix, rule)| (prefix.to_key(), rule.0));
+    Ok(syscall::fill_map(map.fd().as_fd(), rows)?)
 }
 
-fn read<P: Prefix>(map: MapData) -> Result<BTreeMap<P, CounterId>> {
-    let trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
-    trie.iter()
-        .map(|row| {
-            let (key, rule) = row?;
-            Ok((P::from_key(key)?, CounterId(rule)))
-        })
-        .collect()
+fn read<P: Prefix>(map: &MapData) -> Result<BTreeMap<P, CounterId>> {
+    let rows = syscall::read_map::<P::Key, u32>(map.fd().as_fd())?.into_iter();
+    rows.map(|(key, rule)| Ok((P::from_key(key)?, CounterId(rule)))).collect()
 }

@@ -210,6 +210,21 @@ fn get_info<I: Pod>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
 
+/// Start of `struct bpf_map_info`.
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C)]
+struct MapInfo {
+    kind: u32,
+    id: u32,
+    /// Bytes.
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// Cursor of a batch call: as long as a key, and at least 4 bytes.
+type Position = [u32; 16];
+
 /// The attributes of a batch call (`union bpf_attr`, `batch`).
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -225,18 +240,23 @@ struct Batch {
     flags: u64,
 }
 
-/// Reads a whole hash map or array of at most `entries` in batches (Linux 5.6): one pass, whatever is added or removed
-/// meanwhile. `K` and `V` must have the sizes of the map's keys and values.
-pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>, entries: usize) -> io::Result<Vec<(K, V)>> {
+/// Reads a whole hash map, array or trie in batches (Linux 5.6; tries 5.12): one pass, whatever is added or removed
+/// meanwhile.
+///
+/// # Errors
+/// The map cannot be read, or its keys and values have other sizes than `K` and `V`.
+pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    const { assert!(size_of::<K>() <= size_of::<Position>()) };
+    let entries = map_info::<K, V>(map)?.max_entries;
     let mut rows = Vec::new();
-    let (mut keys, mut values) = (vec![K::zeroed(); entries], vec![V::zeroed(); entries]);
-    let mut position = 0u32;
+    let (mut keys, mut values) = (vec![K::zeroed(); entries as usize], vec![V::zeroed(); entries as usize]);
+    let mut position = Position::default();
     let mut batch = Batch::default();
     loop {
         batch.to = (&raw mut position) as u64;
         batch.keys = keys.as_mut_ptr() as u64;
         batch.values = values.as_mut_ptr() as u64;
-        batch.count = u32::try_from(entries).unwrap_or(u32::MAX);
+        batch.count = entries;
         batch.map = map.as_raw_fd() as u32;
         let read = bpf(BPF_MAP_LOOKUP_BATCH, &mut batch);
         let at_end = match read {
@@ -250,6 +270,39 @@ pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>, entries: usize) -> io::Resu
         }
         batch.from = batch.to;
     }
+}
+
+/// Writes rows to a hash map, an array or a trie with one call (Linux 5.6; tries 5.12). After an error some rows may be
+/// written and others not.
+///
+/// # Errors
+/// The map cannot be written, or its keys and values have other sizes than `K` and `V`.
+pub fn fill_map<K: Pod, V: Pod>(map: BorrowedFd<'_>, rows: impl Iterator<Item = (K, V)>) -> io::Result<()> {
+    map_info::<K, V>(map)?;
+    let (keys, values): (Vec<K>, Vec<V>) = rows.unzip();
+    let mut batch = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(keys.len()).map_err(io::Error::other)?,
+        map: map.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut batch).map(drop)
+}
+
+/// Queries a map with these keys and values.
+fn map_info<K, V>(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut info = MapInfo::default();
+    get_info(map, &mut info)?;
+    if (info.key_size as usize, info.value_size as usize) != (size_of::<K>(), size_of::<V>()) {
+        let MapInfo { key_size, value_size, .. } = info;
+        return Err(io::Error::other(format!(
+            "keys of {key_size} and values of {value_size} bytes: expected {} and {}",
+            size_of::<K>(),
+            size_of::<V>()
+        )));
+    }
+    Ok(info)
 }
 
 fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<i32> {
