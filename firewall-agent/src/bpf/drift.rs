@@ -15,7 +15,7 @@
 //! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
 //! | `BLOCKED_V4`, `BLOCKED_V6` | id of each published block list | `blocks` |
 //! | the published tries | frozen for userspace, read-only for programs | – |
-//! | `PREFILTER_V4`, `PREFILTER_V6`: source prefilters | digest of each | `filters` |
+//! | `PREFILTER_V4`, `PREFILTER_V6`: source prefilters | digest of each; beyond 16 databases, of an eighth of them in turn | `filters` |
 //! | `GENERATION` | the number last written by this process | `generation` |
 //! | `VERDICTS`, `ENDPOINT_CACHE`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
 //! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
@@ -42,6 +42,17 @@ use super::{
 };
 use crate::sync::{Drift, Live};
 
+/// Databases with prefilters that one check compares at least.
+const FILTERS_AT_ONCE: usize = 16;
+/// Most checks until every prefilter was compared.
+const FILTER_PARTS: usize = 8;
+
+/// The databases with prefilters that the check of this number compares.
+fn part_of<T>(slots: impl ExactSizeIterator<Item = T>, check: usize) -> impl Iterator<Item = T> {
+    let parts = slots.len().div_ceil(FILTERS_AT_ONCE).clamp(1, FILTER_PARTS);
+    slots.skip(check % parts).step_by(parts)
+}
+
 impl Kernel {
     /// Holds every published map open, so that a removed pin can be restored.
     ///
@@ -54,18 +65,21 @@ impl Kernel {
         self.endpoints.open_published()
     }
 
-    /// The difference from `live`, the state that this process last published or adopted.
+    /// The difference from `live`, the state that this process last published or adopted. Each call compares another part
+    /// of the source prefilters: they are most of the bytes, and a wrong one cuts an allowed source but never lets a
+    /// refused one pass.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn drift(&self, live: &Live) -> Result<Drift> {
+    pub fn drift(&mut self, live: &Live) -> Result<Drift> {
         let mut drift = Drift {
             ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
             table: self.endpoints.has_drifted()?,
             blocks: self.blocks.has_drifted()?,
             ..Drift::default()
         };
-        for slot in live.databases.keys().copied() {
+        self.drift_checks = self.drift_checks.wrapping_add(1);
+        for slot in part_of(live.databases.keys().copied(), self.drift_checks) {
             drift.filters |= self.prefilter_v4.has_drifted(slot)? || self.prefilter_v6.has_drifted(slot)?;
         }
         let known = live.databases.iter().filter(|(_, database)| database.stamp.is_some());
@@ -207,5 +221,26 @@ impl NamedMaps {
             }
         }
         Ok(again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_checks_compare_every_prefilter_and_one_compares_few() {
+        for databases in [0, 1, 16, 17, 100, 256, 1_000] {
+            let mut compared: Vec<usize> = (5..5 + FILTER_PARTS)
+                .flat_map(|check| {
+                    let part: Vec<usize> = part_of(0..databases, check).collect();
+                    assert!(part.len() <= FILTERS_AT_ONCE.max(databases.div_ceil(FILTER_PARTS)), "{part:?}");
+                    part
+                })
+                .collect();
+            compared.sort_unstable();
+            compared.dedup();
+            assert!(compared.into_iter().eq(0..databases), "{databases}");
+        }
     }
 }

@@ -55,6 +55,8 @@ pub struct Kernel {
     socket_traffic: SocketTrafficTable,
     /// Slots with a refused publish, which may have left pins.
     leftovers: BTreeSet<DatabaseSlot>,
+    /// Number of checks for drift.
+    pub(super) drift_checks: usize,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -93,6 +95,7 @@ impl Kernel {
             denials: DenialTable::open(&maps)?,
             socket_traffic: SocketTrafficTable::open(&maps)?,
             leftovers: BTreeSet::new(),
+            drift_checks: 0,
             opened: maps.into_ids(),
             bpffs_dir: bpffs_dir.to_owned(),
         })
