@@ -1,6 +1,7 @@
 //! Assignment of rule counters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -30,7 +31,7 @@ struct CountersOfSlot {
 pub(super) struct Counters {
     slots: BTreeMap<DatabaseSlot, CountersOfSlot>,
     /// Counters that may be free: none below the start is.
-    free: Indices<CounterId>,
+    free: Peekable<Indices<CounterId>>,
     free_prefixes: Indices<CounterId>,
 }
 
@@ -49,12 +50,18 @@ impl Counters {
             let rules = together.iter().filter(|(_, rule)| !matches!(rule.kind, CounterKind::Prefix(_)));
             of_slot.rules.extend(rules.map(|(counter, _)| *counter));
         }
-        Self { slots, free, free_prefixes }
+        Self { slots, free: free.peekable(), free_prefixes }
     }
 
     /// Number of counters of a database slot.
     pub fn in_use(&self, slot: DatabaseSlot) -> usize {
         self.slots.get(&slot).map_or(0, |of_slot| of_slot.in_use)
+    }
+
+    /// Returns whether a rule without a counter of its own can have one.
+    pub fn has_free(&mut self, live: &Live) -> bool {
+        while self.free.next_if(|counter| live.counters.contains_key(counter)).is_some() {}
+        self.free.peek().is_some()
     }
 
     /// The counters of rules of a database slot, its default counter included.
@@ -173,7 +180,7 @@ fn rule(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> A
 }
 
 /// The next free counter; those before it are not searched again.
-pub(super) fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
+pub(super) fn next_free(free: &mut impl Iterator<Item = CounterId>, live: &Live) -> Option<CounterId> {
     free.find(|counter| !live.counters.contains_key(counter))
 }
 
@@ -212,6 +219,7 @@ pub(super) fn free_counters(
         data_plane.free_counter(counter)?;
         let Some(rule) = live.counters.remove(&counter) else { continue };
         live.confirmed.remove(rule.database);
+        live.confirmed.remove_uncounted();
         if let Some(database) = live.databases.get(&rule.database) {
             freed.insert(counter, FreedCounter { database: database.id.clone(), rule });
         }

@@ -32,7 +32,7 @@ use super::{
     remainder::remainder,
     room::{Crowded, Room, room},
     table::Table,
-    unchanged::is_unchanged,
+    unchanged::unchanged,
     write_tracker::WriteTracker,
 };
 use crate::rules::{DatabaseId, Mode, PrefixMap};
@@ -271,20 +271,18 @@ impl<P: DataPlane> Pass<'_, P> {
     /// Assigns a slot and counters to a database and adds it to the batch, unless it is in force unchanged.
     fn prepare(&mut self, id: &DatabaseId, desired: &Arc<DesiredDatabase>) -> Result<()> {
         let slot = self.slot(id)?;
-        if self.live.confirmed.contains(slot, desired) {
-            self.open.insert(slot, None);
+        if let Some(uncounted) = self.live.confirmed.uncounted(slot, desired) {
+            self.retain(id, slot, uncounted);
             return Ok(());
         }
         let counters = self.counters.get_or_insert_with(|| Counters::new(self.live, self.data_plane));
-        if is_unchanged(slot, desired, counters, self.live) {
-            self.live.confirmed.insert(slot, Arc::clone(desired));
-            self.open.insert(slot, None);
+        if let Some(uncounted) = unchanged(slot, desired, counters, self.live) {
+            self.live.confirmed.insert(slot, Arc::clone(desired), uncounted);
+            self.retain(id, slot, uncounted);
             return Ok(());
         }
         let assigned = AssignedCounters::assign(slot, desired, counters, self.live, self.data_plane)?;
-        if assigned.uncounted > 0 {
-            self.done.uncounted.insert(id.clone(), assigned.uncounted);
-        }
+        self.count_uncounted(id, assigned.uncounted);
         let (default_counter, sources) = (assigned.default, assigned.sources(desired));
         self.open.insert(slot, Some(assigned));
         let before = self.live.databases.get(&slot);
@@ -322,6 +320,18 @@ impl<P: DataPlane> Pass<'_, P> {
         self.slots.insert(id.clone(), slot);
         self.batch.add(slot, database, changed, self.live);
         Ok(())
+    }
+
+    /// Opens a database that is in force unchanged.
+    fn retain(&mut self, id: &DatabaseId, slot: DatabaseSlot, uncounted: usize) {
+        self.count_uncounted(id, uncounted);
+        self.open.insert(slot, None);
+    }
+
+    fn count_uncounted(&mut self, id: &DatabaseId, uncounted: usize) {
+        if uncounted > 0 {
+            self.done.uncounted.insert(id.clone(), uncounted);
+        }
     }
 
     /// Publishes the waiting allow lists; databases that fail are not opened.

@@ -12,7 +12,7 @@ pub(crate) use self::fake_data_plane::{FakeDataPlane, Killed};
 use self::verdict::{is_monitored, owner, passes};
 use super::counters::Counters;
 use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
-use super::unchanged::is_unchanged;
+use super::unchanged::unchanged;
 use super::{ClaimedDestinations, DataPlane, Desired, DesiredDatabase, LocalBlock, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
@@ -319,10 +319,11 @@ fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
 
 /// Every confirmed database is in force exactly as it was found.
 pub(crate) fn assert_confirmed(live: &Live, data_plane: &impl DataPlane) {
-    let counters = Counters::new(live, data_plane);
-    for (slot, desired) in live.confirmed.iter() {
-        assert!(
-            is_unchanged(slot, desired, &counters, live),
+    let mut counters = Counters::new(live, data_plane);
+    for (slot, desired, uncounted) in live.confirmed.iter() {
+        assert_eq!(
+            unchanged(slot, desired, &mut counters, live),
+            Some(uncounted),
             "{slot}: confirmed, and not in force: {desired:?}"
         );
     }

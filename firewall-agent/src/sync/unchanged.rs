@@ -11,10 +11,11 @@ use super::desired::DesiredDatabase;
 use super::model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter};
 use crate::rules::CounterKey;
 
-/// Databases that a comparison found in force exactly as desired, each with that desired state. A change of
-/// a database in the live state, or of a counter of it, removes it here; one that is missing is compared again.
+/// Databases that a comparison found in force exactly as desired, each with that desired state and its number of rules
+/// without a counter of their own. A change of a database in the live state, or of a counter of it, removes it here; so
+/// does a free counter that one of its rules could have. One that is missing is compared again.
 #[derive(Debug, Clone, Default)]
-pub struct Confirmed(BTreeMap<DatabaseSlot, Arc<DesiredDatabase>>);
+pub struct Confirmed(BTreeMap<DatabaseSlot, (Arc<DesiredDatabase>, usize)>);
 
 /// Follows from the rest of the live state, and so is no part of a comparison.
 impl PartialEq for Confirmed {
@@ -26,13 +27,20 @@ impl PartialEq for Confirmed {
 impl Eq for Confirmed {}
 
 impl Confirmed {
-    /// Returns `true` if a slot was found to have this desired state, the same allocation of it.
-    pub(super) fn contains(&self, slot: DatabaseSlot, desired: &Arc<DesiredDatabase>) -> bool {
-        self.0.get(&slot).is_some_and(|confirmed| Arc::ptr_eq(confirmed, desired))
+    /// Returns the number of rules without a counter if a slot was found to have this desired state, the same allocation
+    /// of it.
+    pub(super) fn uncounted(&self, slot: DatabaseSlot, desired: &Arc<DesiredDatabase>) -> Option<usize> {
+        let (confirmed, uncounted) = self.0.get(&slot)?;
+        Arc::ptr_eq(confirmed, desired).then_some(*uncounted)
     }
 
-    pub(super) fn insert(&mut self, slot: DatabaseSlot, desired: Arc<DesiredDatabase>) {
-        self.0.insert(slot, desired);
+    pub(super) fn insert(&mut self, slot: DatabaseSlot, desired: Arc<DesiredDatabase>, uncounted: usize) {
+        self.0.insert(slot, (desired, uncounted));
+    }
+
+    /// Removes the databases with rules that could have a counter that is free now.
+    pub(super) fn remove_uncounted(&mut self) {
+        self.0.retain(|_, (_, uncounted)| *uncounted == 0);
     }
 
     pub(super) fn remove(&mut self, slot: DatabaseSlot) {
@@ -40,21 +48,22 @@ impl Confirmed {
     }
 
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (DatabaseSlot, &DesiredDatabase)> {
-        self.0.iter().map(|(slot, desired)| (*slot, &**desired))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DatabaseSlot, &DesiredDatabase, usize)> {
+        self.0.iter().map(|(slot, (desired, uncounted))| (*slot, &**desired, *uncounted))
     }
 }
 
-/// Returns `true` if the revision, the allow list and every counter of `slot` equal those of `desired`, and no other
-/// counter belongs to it. Endpoints are not compared.
-pub(super) fn is_unchanged(
+/// Returns the number of rules without a counter of their own if the revision, the allow list and every counter of `slot`
+/// equal those of `desired`, no other counter belongs to it, and none is free for such a rule; `None` otherwise.
+/// Endpoints are not compared.
+pub(super) fn unchanged(
     slot: DatabaseSlot,
     desired: &DesiredDatabase,
-    counters: &Counters,
+    counters: &mut Counters,
     live: &Live,
-) -> bool {
-    let Some(database) = live.databases.get(&slot) else { return false };
-    let Some(stamp) = &database.stamp else { return false };
+) -> Option<usize> {
+    let database = live.databases.get(&slot)?;
+    let stamp = database.stamp.as_ref()?;
     let default = slot.default_counter();
     let same = stamp.revision == desired.revision
         && database.name == desired.name
@@ -62,11 +71,15 @@ pub(super) fn is_unchanged(
         && database.sources.v4.len() == desired.set.prefixes.v4.len()
         && database.sources.v6.len() == desired.set.prefixes.v6.len();
     if !same {
-        return false;
+        return None;
     }
-    let Some(rules) = Rules::find(slot, desired, counters, live) else { return false };
-    let Some(own) = rules.count_prefixes(desired, live) else { return false };
-    counters.in_use(slot) == 1 + rules.counters.len() + own
+    let rules = Rules::find(slot, desired, counters, live)?;
+    let uncounted = desired.counters.len() - rules.counters.len();
+    if uncounted > 0 && counters.has_free(live) {
+        return None;
+    }
+    let own = rules.count_prefixes(desired, live)?;
+    (counters.in_use(slot) == 1 + rules.counters.len() + own).then_some(uncounted)
 }
 
 /// Counters that match the desired database.
@@ -76,7 +89,8 @@ struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// Returns `None` unless every rule of the database, and its default, has exactly one counter with its name.
+    /// Returns `None` unless the default of the database, and each of its rules with a counter, has exactly one with its
+    /// name.
     fn find(
         slot: DatabaseSlot,
         desired: &'a DesiredDatabase,
@@ -102,8 +116,8 @@ impl<'a> Rules<'a> {
             }
             found.insert(*key, (*number, &**rule));
         }
-        let complete = found.len() == desired.counters.len() && of_rules.len() == found.len() + 1;
-        complete.then_some(Self { slot, counters: found })
+        let is_complete = of_rules.len() == found.len() + 1;
+        is_complete.then_some(Self { slot, counters: found })
     }
 
     /// Number of prefixes with a counter of their own; `None` unless all prefixes are in force, each on the counter

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
-use super::{ADDRESSES, PORTS, assert_desired, database, destination, run};
+use super::{ADDRESSES, PORTS, assert_confirmed, assert_desired, database, destination, run};
 use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{
@@ -38,6 +38,24 @@ fn database_without_free_counters_blocks_no_other() {
     assert!(
         data_plane.live.databases[&DatabaseSlot(0)].sources.v4.values().any(|counter| *counter == default)
     );
+    // In force as far as it can be: compared once, still reported, nothing is written.
+    let (before, uncounted) = (data_plane.live.clone(), done.uncounted);
+    for _ in 0..3 {
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert_eq!((&done.uncounted, &data_plane.live), (&uncounted, &before));
+        assert_confirmed(&live, &data_plane);
+        assert_eq!(live.confirmed.iter().count(), 2);
+    }
+    // The first counter that another database frees goes to one of the rules.
+    let removed = BTreeSet::from(["b".parse().unwrap()]);
+    let alone = Desired { databases: desired.databases.into_iter().take(1).collect(), removed, ..desired };
+    for _ in 0..2 {
+        publish(&alone, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert_confirmed(&live, &data_plane);
+    }
+    let done = publish(&alone, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    let sum = |uncounted: &BTreeMap<DatabaseId, usize>| uncounted.values().sum::<usize>();
+    assert!(sum(&done.uncounted) < sum(&uncounted), "{:?} after {uncounted:?}", done.uncounted);
 }
 
 #[test]
