@@ -11,6 +11,7 @@ use crate::bpf::{Kernel, MapSizes, Pins, Programs, attach};
 use crate::config::Config;
 use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
+use crate::files::read_cache::Reading;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::sync::{
@@ -45,7 +46,7 @@ fn claims(config: &Config) -> BTreeSet<Destination> {
     let mut claims: BTreeSet<Destination> = stored.into_iter().collect();
     let reader = FileReader::start(Inputs::of(config), SignatureVerifier::new(config.trusted_keys.clone()));
     if let Ok(mut reader) = reader {
-        reader.request(BTreeSet::new());
+        reader.request(BTreeSet::new(), Reading::All);
         if let Some(snapshot) = reader.wait(FILES) {
             let blocked = config.blocked_ranges.clone().unwrap_or_default();
             let ranges = RangesPaths { managed: &config.managed_ranges, blocked: &blocked };

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::files::file_content::FileContent;
+use crate::files::read_cache::ReadCache;
 use crate::files::scan::{Mark, Marks, ScanRequest, ScannedFile, ScannedFiles};
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{
@@ -155,7 +157,7 @@ impl Marks {
 /// Bytes of a file that may be accepted.
 fn bytes_of(seen: &ScannedFile) -> FileBytes {
     let signature = seen.signature.as_ref().ok().cloned().flatten();
-    let content = seen.content.as_ref().ok().cloned();
+    let content = seen.content.as_ref().ok().map(FileContent::shared);
     content.map(|content| FileBytes { content, signature: signature.map(Arc::from) }).unwrap_or_default()
 }
 
@@ -173,12 +175,13 @@ pub fn read_paths(
     let (mut files, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         let reports = if path.is_dir() {
-            let snapshot = verifier.scan(&ScanRequest {
+            let request = ScanRequest {
                 rules_dir: path,
                 managed_ranges: Path::new(""),
                 blocked_ranges: Path::new(""),
                 ..*request
-            });
+            };
+            let snapshot = verifier.scan(&request, &mut ReadCache::default());
             read_directory(path, &snapshot, limits)
         } else {
             let blocked = request.blocked_ranges.file_name();
@@ -350,7 +353,7 @@ mod tests {
     const LIMITS: Limits = Limits { max_rules: 30, allow_monitor: false, node_name: None };
 
     fn seen(text: &str) -> ScannedFile {
-        let content = Ok(text.as_bytes().into());
+        let content = Ok(text.as_bytes().to_vec().into());
         ScannedFile { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
     }
 

@@ -63,6 +63,7 @@ use crate::config::{Config, RevokeSessions};
 use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
 use crate::files::owner::create_as_owner_of;
+use crate::files::read_cache::Reading;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
@@ -129,7 +130,7 @@ pub struct Agent {
     /// A pass may have left free memory since the last tick.
     has_garbage: bool,
     checked_at: Instant,
-    /// Time of the last ordered rescan.
+    /// Time of the last ordered scan of all files.
     scanned: Instant,
     shared: Arc<SharedState>,
     /// Handle of the HTTP server, until it serves. Opened at the start: another process may remove the pins afterwards.
@@ -155,7 +156,7 @@ impl Agent {
         let mut programs = Programs::load_for_sockets(&pins, map_sizes, SocketFilter::bits(&config))?;
         let reconciler = Reconciler::open(&config, &ownership)?;
         let counters = Some(Kernel::open(&config.bpffs_dir)?);
-        reader.request(reconciler.known_files());
+        reader.request(reconciler.known_files(), Reading::All);
         let (sizes, wanted) = (reconciler.data_plane.sizes(), map_sizes.tables());
         for (key, size, wanted) in [
             ("max_databases", sizes.databases, wanted.databases),
@@ -284,10 +285,12 @@ impl Agent {
     }
 
     /// Orders a scan of the files.
-    fn rescan(&mut self) {
+    fn rescan(&mut self, reading: Reading) {
         self.reconciler.wants_files = false;
-        self.scanned = Instant::now();
-        self.reader.request(self.reconciler.known_files());
+        if reading == Reading::All {
+            self.scanned = Instant::now();
+        }
+        self.reader.request(self.reconciler.known_files(), reading);
     }
 
     fn write_status(&mut self) {

@@ -12,6 +12,7 @@ use super::control::{self, Request, Verb};
 use super::reconcile::VERB_PATIENCE;
 use super::{AccessChange, Agent, DeniedHistory, web};
 use crate::files::file_events::FileEvents;
+use crate::files::read_cache::Reading;
 use crate::files::watch::Change;
 use crate::host::Notifier;
 use crate::host::allocator::trim;
@@ -69,44 +70,52 @@ impl Agent {
         self.denied_history = Some(DeniedHistory::start(&self.config, self.reconciler.clock.now())?);
         // Changes from before the watches existed.
         self.check_drift(Instant::now());
-        self.rescan();
+        self.rescan(Reading::Changed);
         // A deadline, not a pause: continuous events must not postpone it.
         let mut tick = tokio::time::Instant::now();
         // A new or written file is read once its writer is done, or after a short delay.
         let mut quiet: Option<tokio::time::Instant> = None;
+        // An event of the files changes nothing but the time of the next scan.
+        let mut is_reported = false;
         loop {
-            self.probes.probe_published(&self.reconciler.live, &self.config.bpffs_dir);
-            let conditions = &mut self.reporter.conditions;
-            conditions.set(Condition::FileEvents, events.problem());
-            conditions.set(Condition::ControlSocket, control.problem());
-            self.write_status();
-            self.reply_when_stored().await;
-            self.shared.tick();
-            self.notify(&mut notifier);
+            if !is_reported {
+                self.probes.probe_published(&self.reconciler.live, &self.config.bpffs_dir);
+                let conditions = &mut self.reporter.conditions;
+                conditions.set(Condition::FileEvents, events.problem());
+                conditions.set(Condition::ControlSocket, control.problem());
+                self.write_status();
+                self.reply_when_stored().await;
+                self.shared.tick();
+                self.notify(&mut notifier);
+            }
+            is_reported = false;
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => {
                     info!("SIGHUP: rescan");
-                    self.rescan();
+                    self.rescan(Reading::All);
                 }
                 changed = interfaces.changed() => {
                     changed?;
                     self.interfaces.changed();
                     self.attach_interfaces(Instant::now());
                 }
-                change = events.changed() => match change {
-                    Change::Now => {
-                        quiet = None;
-                        self.rescan();
+                change = events.changed() => {
+                    is_reported = true;
+                    match change {
+                        Change::Now => {
+                            quiet = None;
+                            self.rescan(Reading::Changed);
+                        }
+                        Change::Soon => {
+                            quiet.get_or_insert_with(|| tokio::time::Instant::now() + QUIET);
+                        }
                     }
-                    Change::Soon => {
-                        quiet.get_or_insert_with(|| tokio::time::Instant::now() + QUIET);
-                    }
-                },
+                }
                 () = until(quiet) => {
                     quiet = None;
-                    self.rescan();
+                    self.rescan(Reading::Changed);
                 }
                 snapshot = self.reader.snapshot() => self.reconcile(Some(&snapshot)),
                 () = committed.notified() => self.reconcile(None),
@@ -139,8 +148,10 @@ impl Agent {
         if self.checked_at.elapsed() >= self.config.drift_interval {
             self.check_drift(Instant::now());
         }
-        if self.reconciler.wants_files || self.scanned.elapsed() >= self.config.rescan_interval {
-            self.rescan();
+        if self.scanned.elapsed() >= self.config.rescan_interval {
+            self.rescan(Reading::All);
+        } else if self.reconciler.wants_files {
+            self.rescan(Reading::Changed);
         }
         self.reconcile(None);
         self.reconciler.store_clock(false);
@@ -203,7 +214,7 @@ impl Agent {
         // Reads the files again in any case.
         self.reconciler.force();
         self.reconcile(None);
-        self.rescan();
+        self.rescan(Reading::All);
     }
 }
 

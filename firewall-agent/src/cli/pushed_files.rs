@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::settings::{Located, Settings};
 use crate::agent::{FileReport, RangesPaths, join, parse, read_paths};
+use crate::files::read_cache::ReadCache;
 use crate::files::scan::ScanRequest;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
@@ -79,7 +80,7 @@ fn files(
     };
     let mut verifier = SignatureVerifier::new(settings.trusted_keys());
     if paths.is_empty() {
-        let snapshot = verifier.scan(&request);
+        let snapshot = verifier.scan(&request, &mut ReadCache::default());
         let ranges = RangesPaths { managed: &managed, blocked: &blocked };
         (parse(&snapshot, ranges, limits), snapshot.unlisted)
     } else {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::read_cache::{ReadCache, Reading};
 use super::scan::{ScanRequest, ScannedFiles};
 use super::signature_verifier::SignatureVerifier;
 use crate::config::Config;
@@ -38,8 +39,12 @@ impl Inputs {
     }
 }
 
-/// Request for one scan: rule files that were accepted before, read first.
-type Order = BTreeSet<PathBuf>;
+/// Request for one scan.
+struct Order {
+    /// Rule files that were accepted before, read first.
+    known: BTreeSet<PathBuf>,
+    reading: Reading,
+}
 
 /// Reads the files on request, one scan at a time.
 pub struct FileReader {
@@ -66,11 +71,13 @@ impl FileReader {
         Ok(Self { orders, snapshots, busy_since: None, again: None })
     }
 
-    /// Requests a scan that sees everything that is visible now.
-    pub fn request(&mut self, known: BTreeSet<PathBuf>) {
+    /// Requests a scan that sees everything that is visible now. `known`: rule files that were accepted before, read
+    /// first.
+    pub fn request(&mut self, known: BTreeSet<PathBuf>, reading: Reading) {
         if self.busy_since.is_some() {
-            self.again = Some(known);
-        } else if self.orders.send(known).is_ok() {
+            let waiting = self.again.as_ref().map_or(reading, |order| order.reading);
+            self.again = Some(Order { known, reading: reading.max(waiting) });
+        } else if self.orders.send(Order { known, reading }).is_ok() {
             self.busy_since = Some(Instant::now());
         }
     }
@@ -103,8 +110,8 @@ impl FileReader {
 
     fn end(&mut self) {
         self.busy_since = None;
-        if let Some(known) = self.again.take() {
-            self.request(known);
+        if let Some(Order { known, reading }) = self.again.take() {
+            self.request(known, reading);
         }
     }
 
@@ -127,7 +134,8 @@ fn read(
     orders: &Receiver<Order>,
     snapshots: &UnboundedSender<ScannedFiles>,
 ) {
-    while let Ok(known) = orders.recv() {
+    let mut cache = ReadCache::default();
+    while let Ok(Order { known, reading }) = orders.recv() {
         let request = ScanRequest {
             rules_dir: &inputs.rules_dir,
             managed_ranges: &inputs.managed_ranges,
@@ -135,7 +143,8 @@ fn read(
             known: &known,
             most_files: inputs.most_files,
         };
-        if snapshots.send(verifier.scan(&request)).is_err() {
+        cache.begin(reading);
+        if snapshots.send(verifier.scan(&request, &mut cache)).is_err() {
             return;
         }
     }

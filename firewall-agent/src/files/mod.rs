@@ -4,6 +4,7 @@ pub mod beneath;
 pub mod dirs;
 #[cfg(feature = "program")]
 pub mod event_log;
+pub mod file_content;
 pub mod file_events;
 pub mod file_reader;
 pub mod hourly_files;
@@ -11,6 +12,7 @@ pub mod lock;
 #[cfg(feature = "program")]
 pub mod owner;
 pub mod read;
+pub mod read_cache;
 pub mod scan;
 pub mod signature_verifier;
 pub mod socket;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -70,39 +70,77 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// An open file that can be read: regular, and of at most [`MAX_FILE_BYTES`] when it was opened.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    metadata: Metadata,
+}
+
+impl OpenFile {
+    fn new(file: File) -> Result<Self, ReadError> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(ReadError::NotRegular);
+        }
+        if metadata.len() > MAX_FILE_BYTES as u64 {
+            return Err(ReadError::TooLarge(metadata.len()));
+        }
+        Ok(Self { file, metadata })
+    }
+
+    /// As they were when the file was opened.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Reads the whole file.
+    ///
+    /// # Errors
+    /// The file has grown too large, or cannot be read.
+    pub fn read(self) -> Result<Vec<u8>, ReadError> {
+        // One more than expected: then a single call finds the end of the file.
+        let mut bytes = Vec::with_capacity(usize::try_from(self.metadata.len()).unwrap_or(0) + 1);
+        let read = self.file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
+    }
+}
+
 /// Reads a file of at most [`MAX_FILE_BYTES`]. Follows links.
 ///
 /// # Errors
 /// The file is hidden, is not regular, is too large, or cannot be read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    open_file(path)?.read()
+}
+
+/// As [`read_file`], for a file of a directory of rule files, see [`open_rule_file`].
+///
+/// # Errors
+/// As [`open_rule_file`] and [`OpenFile::read`].
+pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    open_rule_file(path)?.read()
+}
+
+/// Opens a file of at most [`MAX_FILE_BYTES`]. Follows links.
+///
+/// # Errors
+/// The file is hidden, is not regular, is too large, or cannot be opened.
+pub fn open_file(path: &Path) -> Result<OpenFile, ReadError> {
     if is_hidden(path) {
         return Err(ReadError::Hidden);
     }
     // Opening a FIFO or a device must not block.
-    read_open(File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
+    OpenFile::new(File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
 }
 
-fn read_open(file: File) -> Result<Vec<u8>, ReadError> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(ReadError::NotRegular);
-    }
-    let most = MAX_FILE_BYTES as u64;
-    if metadata.len() > most {
-        return Err(ReadError::TooLarge(metadata.len()));
-    }
-    let mut bytes = Vec::new();
-    // The file may grow during the read.
-    let read = file.take(most + 1).read_to_end(&mut bytes)?;
-    if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
-}
-
-/// As [`read_file`], for a file of a directory of rule files: a link must lead to a file in the directory, as those of
+/// As [`open_file`], for a file of a directory of rule files: a link must lead to a file in the directory, as those of
 /// a ConfigMap do. The kernel enforces that during the open, also against concurrent swaps.
 ///
 /// # Errors
-/// As [`read_file`]; or the file's name is not UTF-8, a link leaves the directory, or the kernel lacks `openat2`.
-pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+/// As [`open_file`]; or the file's name is not UTF-8, a link leaves the directory, or the kernel lacks `openat2`.
+pub fn open_rule_file(path: &Path) -> Result<OpenFile, ReadError> {
     if is_hidden(path) {
         return Err(ReadError::Hidden);
     }
@@ -112,8 +150,8 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     }
     let dir = path.parent().unwrap_or(Path::new(""));
     match open_beneath(dir, Path::new(name)) {
-        Ok(file) => read_open(file),
-        Err(error) if beneath::is_escape(&error) => read_open(open_target(dir, path)?),
+        Ok(file) => OpenFile::new(file),
+        Err(error) if beneath::is_escape(&error) => OpenFile::new(open_target(dir, path)?),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,20 +1,21 @@
 //! Scan of all files that the control plane pushes, bounded in the bytes it reads and retains.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
-
 use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use super::file_content::FileContent;
 use super::read::{
-    each_file, read_file, read_rule_file, read_rule_signature, read_signature, signature_path,
+    OpenFile, ReadError, each_file, open_file, open_rule_file, read_rule_signature, read_signature,
+    signature_path,
 };
+use super::read_cache::ReadCache;
 use crate::escape::{escaped, name_text};
 use crate::rules::{Cause, Rejection};
 
@@ -40,13 +41,13 @@ pub struct ScanRequest<'a> {
 pub type Signature = Result<Option<Vec<u8>>, Rejection>;
 
 /// Checks the bytes of a file against its signature; rejected bytes are dropped.
-pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), Rejection>;
+pub type Check<'a> = &'a mut dyn FnMut(&FileContent, &Signature) -> Result<(), Rejection>;
 
 /// Content of a file at the time of the scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScannedFile {
     /// The bytes, or the reason for their absence.
-    pub content: Result<Arc<[u8]>, Rejection>,
+    pub content: Result<FileContent, Rejection>,
     pub signature: Signature,
     /// Time at which the file, or the signature if later, was put in place: the last change of its inode, by the clock
     /// of the file system.
@@ -120,7 +121,7 @@ pub struct Marks {
 
 impl ScannedFile {
     fn mark(&self) -> Mark {
-        let content = self.content.as_ref().map(Sha256::digest);
+        let content = self.content.as_ref().map(FileContent::sha256);
         let signature = self.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
         Sha256::digest(format!("{content:x?} {signature:x?} {}", self.visible_at)).into()
     }
@@ -140,10 +141,10 @@ impl ScannedFiles {
     }
 }
 
-/// Reads the rule files of a directory and the files of managed and blocked ranges; with `check`, also the signatures beside them.
-/// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
+/// Reads the rule files of a directory and the files of managed and blocked ranges, through the cache; with `check`, also
+/// the signatures beside them. Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
-pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedFiles {
+pub fn scan(request: &ScanRequest<'_>, cache: &mut ReadCache, mut check: Option<Check<'_>>) -> ScannedFiles {
     let mut snapshot = ScannedFiles::default();
     match list(request, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
@@ -154,8 +155,8 @@ pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedF
                         unread(format!("more than {} rule files", request.most_files))
                     }
                     Some(bytes) => {
-                        let read = read_rule_file(&path).map_err(Rejection::from);
-                        left = bytes.checked_sub(read.as_ref().map_or(0, Vec::len));
+                        let read = Read::new(cache, &path, open_rule_file);
+                        left = bytes.checked_sub(read.content.as_ref().map_or(0, |content| content.len()));
                         match left {
                             Some(_) => scanned(&path, read, &mut check, read_rule_signature),
                             None => unread(BYTES.to_owned()),
@@ -175,7 +176,7 @@ pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedF
     // A file that cannot be examined is not absent: the read reports the error.
     let mut ranges = |path: &Path| {
         let is_there = !path.as_os_str().is_empty() && !matches!(path.try_exists(), Ok(false));
-        is_there.then(|| scanned(path, read_path(path), &mut check, read_signature))
+        is_there.then(|| scanned(path, Read::new(cache, path, open_file), &mut check, read_signature))
     };
     snapshot.ranges = ranges(request.managed_ranges);
     snapshot.blocked = ranges(request.blocked_ranges);
@@ -185,11 +186,35 @@ pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedF
 /// Reads one file by its path; with `check`, also the signature beside it.
 #[must_use]
 pub fn read(path: &Path, mut check: Option<Check<'_>>) -> ScannedFile {
-    scanned(path, read_path(path), &mut check, read_signature)
+    let read = Read::new(&mut ReadCache::default(), path, open_file);
+    scanned(path, read, &mut check, read_signature)
 }
 
-fn read_path(path: &Path) -> Result<Vec<u8>, Rejection> {
-    read_file(path).map_err(Rejection::from)
+/// A file before the check of its signature.
+struct Read {
+    content: Result<FileContent, Rejection>,
+    /// Time of the last change of its inode.
+    changed: Option<Timestamp>,
+}
+
+impl Read {
+    fn new(cache: &mut ReadCache, path: &Path, open: fn(&Path) -> Result<OpenFile, ReadError>) -> Self {
+        let opened = open(path);
+        let changed = match &opened {
+            Ok(file) => changed(file.metadata()),
+            Err(_) => changed_at(path),
+        };
+        let content = opened.and_then(|file| cache.read(path, file)).map_err(Rejection::from);
+        Self { content, changed }
+    }
+}
+
+fn changed(metadata: &Metadata) -> Option<Timestamp> {
+    Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
+}
+
+fn changed_at(path: &Path) -> Option<Timestamp> {
+    changed(&fs::metadata(path).ok()?)
 }
 
 const BYTES: &str = "more than 64 MiB of rule files";
@@ -227,22 +252,19 @@ fn list(request: &ScanRequest<'_>, ignored: &mut Ignored) -> io::Result<(Vec<Pat
 /// old signature.
 fn scanned(
     path: &Path,
-    content: Result<Vec<u8>, Rejection>,
+    Read { content, changed }: Read,
     check: &mut Option<Check<'_>>,
     read_signature: fn(&Path) -> Signature,
 ) -> ScannedFile {
-    let changed = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
-    };
     let signature = if check.is_some() { read_signature(path) } else { Ok(None) };
-    let changed = changed(path).max(changed(&signature_path(path)).filter(|_| check.is_some()));
+    let signed = check.is_some().then(|| changed_at(&signature_path(path))).flatten();
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let content = content.and_then(|bytes| match check {
-        Some(check) => check(&bytes, &signature).map(|()| bytes.into()),
-        None => Ok(bytes.into()),
+    let content = content.and_then(|content| match check {
+        Some(check) => check(&content, &signature).map(|()| content),
+        None => Ok(content),
     });
-    ScannedFile { content, signature, visible_at: changed.map_or(now, |changed| changed.min(now)) }
+    let visible_at = changed.max(signed).map_or(now, |changed| changed.min(now));
+    ScannedFile { content, signature, visible_at }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
+use super::file_content::FileContent;
+use super::read_cache::ReadCache;
 use super::scan::{Check, ScanRequest, ScannedFile, ScannedFiles, Signature, read, scan};
 use crate::rules::{TrustedKey, check_signature};
 
@@ -24,10 +24,10 @@ impl SignatureVerifier {
         Self { keys, verified: BTreeSet::new() }
     }
 
-    /// Reads the files; retains no byte of a file that no trusted key signed.
-    pub fn scan(&mut self, request: &ScanRequest<'_>) -> ScannedFiles {
+    /// Reads the files through the cache; the snapshot has no byte of a file that no trusted key signed.
+    pub fn scan(&mut self, request: &ScanRequest<'_>, cache: &mut ReadCache) -> ScannedFiles {
         let mut verified = BTreeSet::new();
-        let snapshot = self.checked(&mut verified, |check| scan(request, check));
+        let snapshot = self.checked(&mut verified, |check| scan(request, cache, check));
         self.verified = verified;
         snapshot
     }
@@ -41,11 +41,11 @@ impl SignatureVerifier {
         if self.keys.is_empty() {
             return read(None);
         }
-        let mut check = |bytes: &[u8], signature: &Signature| {
-            let digest = Sha256::digest(bytes).into();
+        let mut check = |content: &FileContent, signature: &Signature| {
+            let digest = content.sha256();
             if !self.verified.contains(&digest) {
                 let signature = signature.as_ref().map_err(Clone::clone)?;
-                check_signature(&self.keys, bytes, signature.as_deref())?;
+                check_signature(&self.keys, content, signature.as_deref())?;
             }
             verified.insert(digest);
             Ok(())

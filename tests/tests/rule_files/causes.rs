@@ -11,6 +11,7 @@ use std::process::Command;
 use firewall_agent::agent::{FileReport, RangesPaths, parse};
 use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
+use firewall_agent::files::read_cache::ReadCache;
 use firewall_agent::files::scan::ScanRequest;
 use firewall_agent::files::signature_verifier::SignatureVerifier;
 use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, apply_shrink_guard, read_ranges};
@@ -164,7 +165,11 @@ fn read(dirs: &RuleDirs, keys: &[TrustedKey], most_files: usize) -> BTreeMap<Pat
     };
     let paths = RangesPaths { managed: &ranges, blocked: Path::new("") };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
-    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&request), paths, &limits);
+    let reports = parse(
+        &SignatureVerifier::new(keys.to_vec()).scan(&request, &mut ReadCache::default()),
+        paths,
+        &limits,
+    );
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();
     for report in reports.iter().filter(|report| report.is_refused()) {
         let rejections = report.rejections();

@@ -96,7 +96,7 @@ mod tests {
                     generated_at: 2026-08-21T15:27:32Z\nendpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
         let bad = good.replace("port: 5432", "port: 70000").replace("rules: []", "rules: [{id: fr-1}]");
         let file = |text: &str| ScannedFile {
-            content: Ok(text.as_bytes().into()),
+            content: Ok(text.as_bytes().to_vec().into()),
             signature: Ok(None),
             visible_at: Timestamp::UNIX_EPOCH,
         };

@@ -41,6 +41,7 @@ impl RulesDir {
                 known: &self.known,
                 most_files,
             },
+            &mut ReadCache::default(),
             check,
         )
     }
@@ -95,7 +96,8 @@ fn file_that_fails_the_check_is_not_retained() {
         rules.write(name, name);
     }
     let unsigned = || Rejection::named(Cause::Unsigned, "by no key");
-    let mut check = |_: &[u8], signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
+    let mut check =
+        |_: &FileContent, signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
     let snapshot = rules.scan(1024, Some(&mut check));
     assert_eq!(retained_names(&snapshot), ["good.yaml"]);
     assert_eq!(snapshot.rules[&rules.dir.path().join("bad.yaml")].content, Err(unsigned()));
@@ -104,7 +106,7 @@ fn file_that_fails_the_check_is_not_retained() {
 #[test]
 fn different_snapshots_have_different_marks() {
     let seen = ScannedFile {
-        content: Ok(b"a".as_slice().into()),
+        content: Ok(b"a".to_vec().into()),
         signature: Ok(None),
         visible_at: Timestamp::UNIX_EPOCH,
     };
@@ -121,7 +123,7 @@ fn different_snapshots_have_different_marks() {
         ScannedFiles { ignored: ignored(&["b.yml"]), ..ScannedFiles::default() },
         with("a", seen.clone()),
         with("b", seen.clone()),
-        with("a", ScannedFile { content: Ok(b"b".as_slice().into()), ..seen.clone() }),
+        with("a", ScannedFile { content: Ok(b"b".to_vec().into()), ..seen.clone() }),
         with("a", ScannedFile { content: Err(Rejection::new(Cause::Unreadable, "b")), ..seen.clone() }),
         with("a", ScannedFile { signature: Ok(Some(Vec::new())), ..seen.clone() }),
         with("a", ScannedFile { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
