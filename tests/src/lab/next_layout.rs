@@ -24,6 +24,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("Cargo.toml", ", \"tests\", \"xtask\"]", "]"),
     ("Cargo.toml", "firewall-tests = { path = \"tests\" }\n", ""),
     // Built in the middle of a test.
+    ("Cargo.toml", "debug = \"line-tables-only\"", "debug = false"),
     (
         "Cargo.toml",
         "[profile.dev.package.firewall-agent]\nopt-level = 1",
@@ -44,13 +45,13 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("firewall-agent/src/bpf/endpoints.rs", "guarded: *guarded }", "guarded: *guarded, spare: 0 }"),
 ];
 
-/// Returns the path of the agent of layout `v3`, built in the profile of the running test.
+/// Returns the path of the agent of the next layout, built in the profile of the running test.
 pub fn next_layout_binary() -> Result<PathBuf> {
     static BUILT: LazyLock<Result<PathBuf>> = LazyLock::new(|| next_layout_of(&profile_dir()?));
     BUILT.as_ref().cloned().map_err(|error| anyhow!("{error:#}"))
 }
 
-/// Builds the agent of layout `v3` in the profile of this directory and returns its path.
+/// Builds the agent of the next layout in the profile of this directory and returns its path.
 pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     let copy = profile.parent().context("the test is in no target directory")?.join("next-layout");
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests: no parent directory")?;

@@ -61,11 +61,11 @@ fn slow_disk_delays_no_revocation_and_stores_the_newest() {
     write(&host, 2, OFFICE);
     write(&host, 3, SHOP);
     let started = Instant::now();
-    let last = target(DATABASES);
-    host.until("the last rule is revoked", |_| host.reason(IN_OFFICE, &last) == "no_match");
+    // A scan may meet some of the files before they are written, and later ones after that.
+    host.until("every rule is revoked", |_| all(&host, IN_OFFICE, "no_match"));
     // At most two passes, neither of which waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!(all(&host, IN_SHOP, "allowed") && all(&host, IN_OFFICE, "no_match"));
+    assert!(all(&host, IN_SHOP, "allowed"));
     let reported = || host.log().contains("state.redb: the disk is slow").then_some(());
     eventually(Duration::from_secs(20), "the slow disk is reported", reported).unwrap();
 
