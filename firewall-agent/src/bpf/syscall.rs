@@ -240,7 +240,7 @@ struct Batch {
     flags: u64,
 }
 
-/// Reads a whole hash map, array or trie in batches (Linux 5.6; tries 5.12): one pass, whatever is added or removed
+/// Reads a whole hash map, array or trie in batches (Linux 5.6; tries 5.13): one pass, whatever is added or removed
 /// meanwhile.
 ///
 /// # Errors
@@ -272,7 +272,7 @@ pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> 
     }
 }
 
-/// Writes rows to a hash map, an array or a trie with one call (Linux 5.6; tries 5.12). After an error some rows may be
+/// Writes rows to a hash map, an array or a trie with one call (Linux 5.6; tries 5.13). After an error some rows may be
 /// written and others not.
 ///
 /// # Errors
