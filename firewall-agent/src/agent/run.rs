@@ -1,7 +1,5 @@
 //! The event loop: all triggers of the agent.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -13,7 +11,7 @@ use super::reconcile::VERB_PATIENCE;
 use super::{AccessChange, Agent, DeniedHistory, web};
 use crate::files::file_events::FileEvents;
 use crate::files::read_cache::Reading;
-use crate::files::watch::Change;
+use crate::files::watch::{Change, WatchedDir};
 use crate::host::Notifier;
 use crate::host::allocator::trim;
 use crate::host::netlink::LinkEvents;
@@ -55,10 +53,9 @@ impl Agent {
     /// # Errors
     /// File events, interface events or verbs cannot be received, or a thread cannot be started.
     pub async fn run(mut self, mut signals: Signals) -> Result<()> {
-        let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
-        let blocked = self.config.blocked_ranges.as_ref().and_then(|path| path.parent());
-        let dirs = [self.config.rules_dir.clone(), ranges_dir].into_iter().chain(blocked.map(Into::into));
-        let mut events = FileEvents::start(dirs.collect::<BTreeSet<PathBuf>>().into_iter().collect())?;
+        let ranges = [&self.config.managed_ranges].into_iter().chain(&self.config.blocked_ranges);
+        let dirs = ranges.map(|file| WatchedDir::of_file(file));
+        let mut events = FileEvents::start(dirs.chain([WatchedDir::all(&self.config.rules_dir)]).collect())?;
         let mut interfaces = LinkEvents::new()?;
         if let Some(kernel) = self.counters.take() {
             web::serve(&self.config, kernel, &self.shared)?;
@@ -117,7 +114,10 @@ impl Agent {
                     quiet = None;
                     self.rescan(Reading::Changed);
                 }
-                snapshot = self.reader.snapshot() => self.reconcile(Some(&snapshot)),
+                snapshot = self.reader.snapshot() => {
+                    self.reconcile(Some(&snapshot));
+                    tick = tokio::time::Instant::now() + self.until_tick();
+                }
                 () = committed.notified() => self.reconcile(None),
                 () = self.packet_log.pause() => self.packet_log.log_messages(),
                 request = control.next() => self.answer(request).await,
@@ -139,13 +139,20 @@ impl Agent {
     fn until_tick(&self) -> Duration {
         let expiry = self.reconciler.next_expiry.map(|at| at.duration_since(self.reconciler.clock.now()));
         let expiry = expiry.and_then(|left| Duration::try_from(left).ok()).unwrap_or(TICK);
-        let next_check = self.config.drift_interval.saturating_sub(self.checked_at.elapsed());
-        expiry.min(next_check).min(TICK)
+        expiry.min(self.until_check()).min(TICK)
+    }
+
+    /// Time until the next drift check. Files that are being read go first, for one interval at most: with many databases
+    /// a check takes longer than a change.
+    fn until_check(&self) -> Duration {
+        let interval = self.config.drift_interval;
+        let interval = if self.reader.busy_for().is_some() { 2 * interval } else { interval };
+        interval.saturating_sub(self.checked_at.elapsed())
     }
 
     fn tick(&mut self) {
         self.packet_log.end_in_time(&mut self.programs, &self.pins);
-        if self.checked_at.elapsed() >= self.config.drift_interval {
+        if self.until_check().is_zero() {
             self.check_drift(Instant::now());
         }
         if self.scanned.elapsed() >= self.config.rescan_interval {

@@ -2,7 +2,6 @@
 //! event loop.
 
 use std::fmt::{self, Debug, Formatter};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-use super::watch::{Change, Watcher};
+use super::watch::{Change, WatchedDir, Watcher};
 
 /// Longest delay of the report of a new problem.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +27,7 @@ impl FileEvents {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(dirs: Vec<PathBuf>) -> Result<Self> {
+    pub fn start(dirs: Vec<WatchedDir>) -> Result<Self> {
         let (sender, changes) = unbounded_channel();
         let problem = Arc::<Mutex<Option<String>>>::default();
         let reported = Arc::clone(&problem);
@@ -69,7 +68,7 @@ impl Debug for FileEvents {
 
 /// Watches until the receiver is dropped.
 fn watch(
-    dirs: &[PathBuf],
+    dirs: &[WatchedDir],
     changes: &UnboundedSender<Change>,
     report: &impl Fn(Option<String>),
 ) -> Result<()> {
@@ -96,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn start_reports_a_change_and_then_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut events = FileEvents::start(vec![dir.path().to_owned()]).unwrap();
+        let mut events = FileEvents::start(vec![WatchedDir::all(dir.path())]).unwrap();
         assert_eq!(timeout(Duration::from_secs(20), events.changed()).await, Ok(Change::Now));
         assert!(timeout(2 * REPORT_INTERVAL, events.changed()).await.is_err(), "the control");
         assert_eq!(events.problem(), None);

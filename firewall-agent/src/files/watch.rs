@@ -3,7 +3,7 @@
 //! It watches directories, not files: a ConfigMap's file is replaced with its inode, and a watch on it dies.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf, absolute};
@@ -15,6 +15,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
+
+use super::read::signature_path;
 
 /// Time between two attempts to add a failed watch.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,11 +34,51 @@ pub enum Change {
     Now,
 }
 
+/// A directory to watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedDir {
+    path: PathBuf,
+    /// Name of the only file that is read there; `None` for every file.
+    file: Option<OsString>,
+}
+
+impl WatchedDir {
+    /// All files of a directory.
+    #[must_use]
+    pub fn all(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None }
+    }
+
+    /// A file, its signature, and the links of a ConfigMap that it can be behind.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        let file = path.file_name().map(ToOwned::to_owned);
+        Self { path: path.parent().map(Into::into).unwrap_or_default(), file }
+    }
+
+    fn absolute(&self) -> io::Result<Self> {
+        // An empty path, the parent of a bare file name, is the working directory.
+        Ok(Self { path: absolute(Path::new(".").join(&self.path))?, file: self.file.clone() })
+    }
+
+    /// Returns `true` if an entry of the directory with this name may be, or lead to, a file that is read.
+    fn concerns(&self, name: &OsStr) -> bool {
+        let name = name.as_bytes();
+        match &self.file {
+            _ if name.starts_with(b"..") => true,
+            None => !name.starts_with(b"."),
+            Some(file) => {
+                [file, signature_path(Path::new(file)).as_os_str()].map(OsStr::as_bytes).contains(&name)
+            }
+        }
+    }
+}
+
 /// Watches directories, also while they do not exist.
 #[derive(Debug)]
 pub struct Watcher {
     /// Absolute.
-    dirs: Vec<PathBuf>,
+    dirs: Vec<WatchedDir>,
     /// `None` after an error, until `retry_at`.
     queue: Option<AsyncFd<Inotify>>,
     /// Creates the event queue.
@@ -59,19 +101,14 @@ impl Watcher {
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O.
-    pub fn new(dirs: &[PathBuf]) -> Result<Self> {
+    pub fn new(dirs: &[WatchedDir]) -> Result<Self> {
         Self::with(dirs, queue)
     }
 
-    fn with(dirs: &[PathBuf], make: fn() -> io::Result<AsyncFd<Inotify>>) -> Result<Self> {
-        // An empty path, the parent of a bare file name, is the working directory.
-        let absolute = |dir: &PathBuf| absolute(Path::new(".").join(dir));
+    fn with(dirs: &[WatchedDir], make: fn() -> io::Result<AsyncFd<Inotify>>) -> Result<Self> {
+        let dirs: io::Result<Vec<_>> = dirs.iter().map(WatchedDir::absolute).collect();
         let mut watcher = Self {
-            dirs: dirs
-                .iter()
-                .map(absolute)
-                .collect::<io::Result<_>>()
-                .context("cannot read the working directory")?,
+            dirs: dirs.context("cannot read the working directory")?,
             queue: None,
             make,
             retry_at: Instant::now(),
@@ -134,8 +171,8 @@ impl Watcher {
         };
         for dir in &self.dirs {
             // Ancestors first: a directory created meanwhile is either watched or an event.
-            dir.ancestors().skip(1).find(|above| watch(above));
-            watch(dir);
+            dir.path.ancestors().skip(1).find(|above| watch(above));
+            watch(&dir.path);
         }
         for (path, descriptor) in &self.watched {
             if !watched.values().any(|current| current == descriptor) {
@@ -209,22 +246,22 @@ fn drain(queue: &mut Inotify, concerns: impl Fn(&Event<&OsStr>) -> bool) -> io::
     Ok(most)
 }
 
-/// Returns `true` if an event may be about a watched directory or a file in it.
-fn concerns(dirs: &[PathBuf], watched: &BTreeMap<PathBuf, WatchDescriptor>, event: &Event<&OsStr>) -> bool {
+/// Returns `true` if an event may be about a watched directory or a file that is read in it.
+fn concerns(
+    dirs: &[WatchedDir],
+    watched: &BTreeMap<PathBuf, WatchDescriptor>,
+    event: &Event<&OsStr>,
+) -> bool {
     let lost = event.mask.contains(EventMask::Q_OVERFLOW);
     let mut watched_dirs =
         watched.iter().filter(|(_, descriptor)| **descriptor == event.wd).map(|(path, _)| path);
     lost || watched_dirs.any(|watched_dir| match event.name {
         None => true,
         Some(name) => dirs.iter().any(|dir| {
-            let inside = dir == watched_dir && !is_hidden(name);
-            inside || dir.starts_with(watched_dir.join(name))
+            let is_inside = dir.path == *watched_dir && dir.concerns(name);
+            is_inside || dir.path.starts_with(watched_dir.join(name))
         }),
     })
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b".") && !name.as_bytes().starts_with(b"..")
 }
 
 fn urgency(mask: EventMask) -> Change {

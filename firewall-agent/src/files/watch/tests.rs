@@ -20,7 +20,7 @@ async fn watched() -> (TempDir, PathBuf, Watcher) {
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("a.yaml"), "old").unwrap();
     fs::write(dir.join(".b"), "hidden").unwrap();
-    let watcher = Watcher::new(std::slice::from_ref(&dir)).unwrap();
+    let watcher = Watcher::new(&[WatchedDir::all(&dir)]).unwrap();
     (root, dir, watcher)
 }
 
@@ -191,7 +191,7 @@ async fn renamed_directory_is_no_longer_watched() {
 async fn missing_directory_is_awaited_from_its_nearest_ancestor() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("etc/agent/rules.d");
-    let mut watcher = Watcher::new(std::slice::from_ref(&dir)).unwrap();
+    let mut watcher = Watcher::new(&[WatchedDir::all(&dir)]).unwrap();
     assert!(is_quiet(&mut watcher).await);
     fs::create_dir_all(&dir).unwrap();
     assert_eq!(most(&mut watcher).await, Some(Change::Now));
@@ -202,7 +202,7 @@ async fn missing_directory_is_awaited_from_its_nearest_ancestor() {
 #[tokio::test]
 async fn directory_that_is_also_a_parent_is_watched_as_both() {
     let (root, dir, _) = watched().await;
-    let mut watcher = Watcher::new(&[dir.clone(), root.path().to_owned()]).unwrap();
+    let mut watcher = Watcher::new(&[&dir, root.path()].map(WatchedDir::all)).unwrap();
     for file in [root.path().join("managed-ranges.yaml"), dir.join("a.yaml")] {
         fs::write(&file, "new").unwrap();
         assert_eq!(most(&mut watcher).await, Some(Change::Now), "{}", file.display());
@@ -227,7 +227,7 @@ async fn each_of_50_config_map_swaps_is_reported() {
     let root = tempfile::tempdir().unwrap();
     push(root.path(), 0);
     let file = root.path().join("a.yaml");
-    let mut watcher = Watcher::new(&[root.path().to_owned()]).unwrap();
+    let mut watcher = Watcher::new(&[WatchedDir::all(root.path())]).unwrap();
     let mut on_file = Inotify::init().unwrap();
     on_file.watches().add(&file, WatchMask::ALL_EVENTS - WatchMask::OPEN - WatchMask::ACCESS).unwrap();
     for version in 1..=50 {
@@ -244,7 +244,7 @@ async fn each_of_50_config_map_swaps_is_reported() {
 async fn unread_swaps_do_not_hide_the_last_one() {
     let root = tempfile::tempdir().unwrap();
     push(root.path(), 0);
-    let mut watcher = Watcher::new(&[root.path().to_owned()]).unwrap();
+    let mut watcher = Watcher::new(&[WatchedDir::all(root.path())]).unwrap();
     (1..=50).for_each(|version| push(root.path(), version));
     assert_eq!(timeout(SOON_ENOUGH, watcher.changed()).await, Ok(Change::Now));
     assert!(is_quiet(&mut watcher).await);
@@ -264,5 +264,23 @@ async fn cancelled_wait_loses_no_change() {
         let seen = given_up.is_ok() || timeout(SOON_ENOUGH, watcher.changed()).await.is_ok();
         assert!(seen, "swap {round}");
         while timeout(Duration::from_millis(2), watcher.changed()).await.is_ok() {}
+    }
+}
+
+#[test]
+fn other_files_beside_a_watched_one_do_not_matter() {
+    let dir = WatchedDir::of_file(Path::new("/etc/ranges.yaml"));
+    assert_eq!(dir.path, Path::new("/etc"));
+    for (name, concerns, of_all) in [
+        ("ranges.yaml", true, true),
+        ("ranges.yaml.minisig", true, true),
+        ("..data", true, true),
+        ("agent.log", false, true),
+        ("other.yaml", false, true),
+        ("ranges.yaml.tmp", false, true),
+        (".ranges.yaml", false, false),
+    ] {
+        assert_eq!(dir.concerns(OsStr::new(name)), concerns, "{name}");
+        assert_eq!(WatchedDir::all(Path::new("/etc")).concerns(OsStr::new(name)), of_all, "{name}");
     }
 }

@@ -42,7 +42,7 @@ async fn missing_queue_is_retried_and_the_limit_named() {
     let (_root, dir, control) = watched().await;
     assert_eq!(control.problem(), None, "the control");
     let refuse = || Err(io::Error::from_raw_os_error(libc::EMFILE));
-    let mut watcher = Watcher::with(std::slice::from_ref(&dir), refuse).unwrap();
+    let mut watcher = Watcher::with(&[WatchedDir::all(&dir)], refuse).unwrap();
     let problem = watcher.problem().unwrap();
     assert!(problem.contains("fs.inotify.max_user_instances"), "{problem}");
     // Nothing is reported, and the watcher retries.
