@@ -1,7 +1,8 @@
 //! Result of reading one pushed file: its content, or all its errors. `run`, `plan` and `validate` read files only
 //! through this module.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,8 +105,8 @@ fn files_of<'a>(
 pub struct ParsedFiles {
     /// Of the snapshot that was parsed last.
     marks: Marks,
-    /// Without the bytes of the files.
-    reports: BTreeMap<(Option<RangesKind>, PathBuf), FileReport>,
+    /// In the order of the marks.
+    reports: Vec<FileReport>,
 }
 
 impl ParsedFiles {
@@ -122,29 +123,34 @@ impl ParsedFiles {
         ranges: RangesPaths<'_>,
         limits: &Limits,
         in_force: impl Fn(RangesKind) -> &'a ManagedRanges,
-    ) -> Vec<FileReport> {
-        let mut known = std::mem::take(&mut self.reports);
+    ) -> &[FileReport] {
+        let kinds = self.marks.kinds().zip(std::mem::take(&mut self.reports));
+        let mut known: HashMap<(Option<RangesKind>, OsString), FileReport> =
+            kinds.map(|(kind, report)| ((kind, report.path.clone().into()), report)).collect();
         let reports = files_of(snapshot, ranges).map(|(kind, path, seen)| {
-            let key = (kind, path.to_owned());
             let is_same = self.marks.of(kind, path).is_some_and(|mark| marks.of(kind, path) == Some(mark));
-            let mut report = match known.remove(&key).filter(|_| is_same) {
-                Some(report) => report,
-                None => FileReport::parse(path, seen, kind.map_or(Kind::Database, Kind::Ranges), limits),
-            };
-            report.bytes = FileBytes::default();
+            let report = known.remove(&(kind, path.into())).filter(|_| is_same);
+            let parse = || FileReport::parse(path, seen, kind.map_or(Kind::Database, Kind::Ranges), limits);
+            let mut report = report.unwrap_or_else(parse);
             if let Some(Content::Ranges(kind, ranges)) = &mut report.content {
                 ranges.share(in_force(*kind));
             }
-            self.reports.insert(key, report.clone());
-            FileReport { bytes: bytes_of(seen), ..report }
+            report
         });
-        let reports = reports.collect();
+        self.reports = reports.collect();
         self.marks = marks;
-        reports
+        &self.reports
     }
 }
 
 impl Marks {
+    /// The kinds of the files, in the order of [`files_of`].
+    fn kinds(&self) -> impl Iterator<Item = Option<RangesKind>> {
+        let managed = self.ranges.iter().map(|_| Some(RangesKind::Managed));
+        let blocked = self.blocked.iter().map(|_| Some(RangesKind::Blocked));
+        self.rules.keys().map(|_| None).chain(managed).chain(blocked)
+    }
+
     fn of(&self, kind: Option<RangesKind>, path: &Path) -> Option<&Mark> {
         match kind {
             None => self.rules.get(path),

@@ -188,10 +188,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 // The thread that read the files has verified their signatures.
                 let (paths, limits) = (self.settings.ranges_paths(), &self.settings.limits);
                 let in_force = |kind| self.accepted.ranges_of(kind);
-                let files = self.parsed.parse((snapshot, marks), paths, limits, in_force);
-                let admission = self.admit(&files);
+                let mut parsed = std::mem::take(&mut self.parsed);
+                let files = parsed.parse((snapshot, marks), paths, limits, in_force);
+                let admission = self.admit(files);
                 self.has_refused = !admission.refused.is_empty();
-                reporter.files(snapshot, &files, &admission.refused);
+                reporter.files(snapshot, files, &admission.refused);
                 for file in admission.admitted.into_values() {
                     if self.accepted.has_new_rules(&file, &self.persisted) {
                         reporter.accepted(&file);
@@ -217,6 +218,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                     }
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
+                self.parsed = parsed;
                 self.rereads = false;
                 self.is_forced = true;
                 self.accepted.generated_at().for_each(|generated_at| self.clock.confirm(generated_at));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::mem::take;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -61,25 +61,31 @@ impl ReadCache {
         self.reads_all = reading == Reading::All;
     }
 
-    /// Reads a file, unless it is unchanged. Equal content is shared with that of the scan before.
+    /// Returns the content and the attributes of a file that is unchanged, without opening it.
+    pub fn unchanged(&mut self, path: &Path) -> Option<(FileContent, Metadata)> {
+        let before = self.before.get(path.as_os_str()).filter(|before| !self.reads_all && before.is_old)?;
+        let metadata = fs::metadata(path).ok()?;
+        if before.version != FileVersion::of(&metadata) {
+            return None;
+        }
+        let (path, file) = self.before.remove_entry(path.as_os_str())?;
+        let content = file.content.clone();
+        self.files.insert(path, file);
+        Some((content, metadata))
+    }
+
+    /// Reads a file. Equal content is shared with that of the scan before.
     ///
     /// # Errors
     /// The file is too large, or cannot be read.
     pub fn read(&mut self, path: &Path, file: OpenFile) -> Result<FileContent, ReadError> {
         let version = FileVersion::of(file.metadata());
-        let before = self.before.remove(path.as_os_str());
-        let read = match before {
-            Some(before) if !self.reads_all && before.is_old && before.version == version => before,
-            before => {
-                // Before the read: a change during it has another time.
-                let is_old = version.is_old(SystemTime::now());
-                let bytes = file.read()?;
-                let same = before.map(|before| before.content).filter(|content| **content == *bytes);
-                ReadFile { version, is_old, content: same.unwrap_or_else(|| bytes.into()) }
-            }
-        };
-        let content = read.content.clone();
-        self.files.insert(path.into(), read);
+        // Before the read: a change during it has another time.
+        let is_old = version.is_old(SystemTime::now());
+        let bytes = file.read()?;
+        let before = self.before.remove(path.as_os_str()).map(|before| before.content);
+        let content = before.filter(|content| **content == *bytes).unwrap_or_else(|| bytes.into());
+        self.files.insert(path.into(), ReadFile { version, is_old, content: content.clone() });
         Ok(content)
     }
 }
@@ -108,7 +114,7 @@ impl FileVersion {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs::File;
     use std::io::Write as _;
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -133,7 +139,10 @@ mod tests {
 
         fn read(&mut self, reading: Reading) -> FileContent {
             self.cache.begin(reading);
-            self.cache.read(&self.path(), open_file(&self.path()).unwrap()).unwrap()
+            match self.cache.unchanged(&self.path()) {
+                Some((content, _)) => content,
+                None => self.cache.read(&self.path(), open_file(&self.path()).unwrap()).unwrap(),
+            }
         }
 
         /// Makes the file look as if its last change was known to be old.

@@ -121,9 +121,13 @@ pub struct Marks {
 
 impl ScannedFile {
     fn mark(&self) -> Mark {
-        let content = self.content.as_ref().map(FileContent::sha256);
-        let signature = self.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
-        Sha256::digest(format!("{content:x?} {signature:x?} {}", self.visible_at)).into()
+        let mut mark = Sha256::new();
+        match &self.content {
+            Ok(content) => mark.update(content.sha256()),
+            Err(rejection) => mark.update(format!("{rejection:?}")),
+        }
+        mark.update(format!("{:?} {}", self.signature, self.visible_at.as_nanosecond()));
+        mark.finalize().into()
     }
 }
 
@@ -149,7 +153,7 @@ pub fn scan(request: &ScanRequest<'_>, cache: &mut ReadCache, mut check: Option<
     match list(request, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
             let mut left = Some(MOST_BYTES);
-            for (index, path) in paths.into_iter().enumerate() {
+            let files = paths.into_iter().enumerate().map(|(index, path)| {
                 let seen = match left {
                     Some(_) if index >= request.most_files => {
                         unread(format!("more than {} rule files", request.most_files))
@@ -164,8 +168,10 @@ pub fn scan(request: &ScanRequest<'_>, cache: &mut ReadCache, mut check: Option<
                     }
                     None => unread(BYTES.to_owned()),
                 };
-                snapshot.rules.insert(path, seen);
-            }
+                (path, seen)
+            });
+            // Paths are slow to compare; most are in order.
+            snapshot.rules = files.collect();
             snapshot.unlisted = (beyond > 0)
                 .then(|| format!("{}: {beyond} more files are not read", request.rules_dir.display()));
         }
@@ -199,6 +205,9 @@ struct Read {
 
 impl Read {
     fn new(cache: &mut ReadCache, path: &Path, open: fn(&Path) -> Result<OpenFile, ReadError>) -> Self {
+        if let Some((content, metadata)) = cache.unchanged(path) {
+            return Self { content: Ok(content), changed: changed(&metadata) };
+        }
         let opened = open(path);
         let changed = match &opened {
             Ok(file) => changed(file.metadata()),

@@ -14,7 +14,7 @@ use super::parser::{
 use super::{Checked, Problem, RangeId, Source};
 
 /// Meaning of a file of ranges: both kinds have one form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RangesKind {
     /// Rules name them, and allow their prefixes.
     Managed,
