@@ -55,10 +55,16 @@ struct FileVersion {
 }
 
 impl ReadCache {
-    /// Begins a scan. Files that it does not ask for are dropped.
+    /// Begins a scan.
     pub fn begin(&mut self, reading: Reading) {
         self.before = take(&mut self.files);
         self.reads_all = reading == Reading::All;
+    }
+
+    /// Ends a scan: no byte remains of files that it did not ask for, or that were rejected.
+    pub fn end<'a>(&mut self, rejected: impl Iterator<Item = &'a Path>) {
+        self.before.clear();
+        rejected.for_each(|path| _ = self.files.remove(path.as_os_str()));
     }
 
     /// Returns the content and the attributes of a file that is unchanged, without opening it.
@@ -192,9 +198,15 @@ mod tests {
         let same_size = File::options().write(true).open(scene.path()).unwrap();
         (&same_size).write_all(b"new").unwrap();
         assert_eq!(&*scene.read(Reading::Changed), b"new");
-        // A file that no scan asked for is forgotten.
+        // No byte remains of a file that a scan did not ask for, or rejected.
+        scene.cache.end(std::iter::empty());
+        assert_eq!(scene.cache.files.len(), 1, "the control");
+        let path = scene.path();
+        scene.cache.end([path.as_path()].into_iter());
+        assert!(scene.cache.files.is_empty());
+        scene.read(Reading::Changed);
         scene.cache.begin(Reading::Changed);
-        scene.cache.begin(Reading::Changed);
+        scene.cache.end(std::iter::empty());
         assert!(scene.cache.files.is_empty() && scene.cache.before.is_empty());
     }
 

@@ -186,6 +186,11 @@ pub fn scan(request: &ScanRequest<'_>, cache: &mut ReadCache, mut check: Option<
     };
     snapshot.ranges = ranges(request.managed_ranges);
     snapshot.blocked = ranges(request.blocked_ranges);
+    let rules = snapshot.rules.iter().map(|(path, seen)| (path.as_path(), seen));
+    let ranges = snapshot.ranges.iter().map(|seen| (request.managed_ranges, seen));
+    let blocked = snapshot.blocked.iter().map(|seen| (request.blocked_ranges, seen));
+    let rejected = rules.chain(ranges).chain(blocked).filter(|(_, seen)| seen.content.is_err());
+    cache.end(rejected.map(|(path, _)| path));
     snapshot
 }
 

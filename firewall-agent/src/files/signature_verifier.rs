@@ -24,7 +24,7 @@ impl SignatureVerifier {
         Self { keys, verified: BTreeSet::new() }
     }
 
-    /// Reads the files through the cache; the snapshot has no byte of a file that no trusted key signed.
+    /// Reads the files through the cache; retains no byte of a file that no trusted key signed.
     pub fn scan(&mut self, request: &ScanRequest<'_>, cache: &mut ReadCache) -> ScannedFiles {
         let mut verified = BTreeSet::new();
         let snapshot = self.checked(&mut verified, |check| scan(request, cache, check));

@@ -32,6 +32,10 @@ impl RulesDir {
     }
 
     fn scan(&self, most_files: usize, check: Option<Check<'_>>) -> ScannedFiles {
+        self.scan_with(&mut ReadCache::default(), most_files, check)
+    }
+
+    fn scan_with(&self, cache: &mut ReadCache, most_files: usize, check: Option<Check<'_>>) -> ScannedFiles {
         let (rules_dir, ranges) = (self.dir.path(), self.dir.path().join("none"));
         scan(
             &ScanRequest {
@@ -41,7 +45,7 @@ impl RulesDir {
                 known: &self.known,
                 most_files,
             },
-            &mut ReadCache::default(),
+            cache,
             check,
         )
     }
@@ -98,8 +102,11 @@ fn file_that_fails_the_check_is_not_retained() {
     let unsigned = || Rejection::named(Cause::Unsigned, "by no key");
     let mut check =
         |_: &FileContent, signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
-    let snapshot = rules.scan(1024, Some(&mut check));
+    let mut cache = ReadCache::default();
+    let snapshot = rules.scan_with(&mut cache, 1024, Some(&mut check));
     assert_eq!(retained_names(&snapshot), ["good.yaml"]);
+    let cached = format!("{cache:?}");
+    assert!(cached.contains("good.yaml") && !cached.contains("bad.yaml"), "{cached}");
     assert_eq!(snapshot.rules[&rules.dir.path().join("bad.yaml")].content, Err(unsigned()));
 }
 
