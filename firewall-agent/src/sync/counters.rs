@@ -214,12 +214,12 @@ pub(super) fn free_counters(
         .collect();
     if !counters.is_empty() {
         data_plane.synchronize()?;
+        live.confirmed.remove_uncounted();
     }
     for counter in counters {
         data_plane.free_counter(counter)?;
         let Some(rule) = live.counters.remove(&counter) else { continue };
         live.confirmed.remove(rule.database);
-        live.confirmed.remove_uncounted();
         if let Some(database) = live.databases.get(&rule.database) {
             freed.insert(counter, FreedCounter { database: database.id.clone(), rule });
         }
